@@ -180,6 +180,25 @@ test('counters do not fall when the listener gives up', async (t) => {
   t.like(listener.stats(), { ...counted, buffered: 0 })
 })
 
+test('counters do not fall when a listener that gave up is started again', async (t) => {
+  const channel = uniqueChannel()
+  const { listener } = await openListener(t, { channels: [channel], reconnect: false })
+  await listener.startup()
+  await flood(channel, 1, 15)
+  await waitFor(() => listener.stats().received === 15)
+  const closed = once(listener, 'closed')
+  await terminate(await backendOf(listener))
+  await closed
+  const started = listener.startup()
+  t.like(listener.stats(), { received: 15, buffered: 0 })
+  await started
+  t.is(listener.stats().received, 15)
+  await notify(channel)
+  await waitFor(() => listener.stats().received === 16)
+  await listener.shutdown()
+  t.is(listener.stats().received, 16)
+})
+
 test('a callback that is stuck shows in the age of what waits behind it', async (t) => {
   const { listener } = await openListener(t)
   const channel = uniqueChannel()

@@ -48,6 +48,8 @@ export class Run implements Consumer, ConsumersOwner {
   #isRunning = false
   /** Whether `startup()` has succeeded, or `connected` was told. */
   #wasUp = false
+  /** Whether the listener's counters have the counts of this run. */
+  #isCounted = false
   #stopDraining: (() => void) | undefined
   /** The lease of the present session, once it was asked for. */
   #lease: NativeLease | undefined
@@ -178,7 +180,7 @@ export class Run implements Consumer, ConsumersOwner {
 
   /** Counts of this run; nothing any more once they are in `counters`. */
   stats(): RunStats {
-    if (this.lifecycle.hasEnded) return NOTHING_COUNTED
+    if (this.#isCounted) return NOTHING_COUNTED
     return runStats(bridge.listeners.stats(this.#id), this.consumers.stats())
   }
 
@@ -205,6 +207,8 @@ export class Run implements Consumer, ConsumersOwner {
       await within(timeoutMs - Math.min(500, timeoutMs / 4), this.#drained())
     }
     this.#closeConsumers()
+    // No session adds to them any more, and the listener's next run may be beginning.
+    if (this.lifecycle.hasGivenUp) this.#settleCounts()
     const left = Math.max(deadline - performance.now(), 0)
     await bridge.call<void>((id) => bridge.listeners.shutdown(this.#id, id, left))
     this.#release()
@@ -222,11 +226,17 @@ export class Run implements Consumer, ConsumersOwner {
     this.consumers.close(new ListenerClosedError('the listener was shut down'))
   }
 
+  /** Adds the native counts to the listener's counters. In the same step `stats()` stops adding them. */
+  #settleCounts(): void {
+    if (this.#isCounted) return
+    this.#isCounted = true
+    addFinalCounts(this.#context.counters, bridge.listeners.stats(this.#id))
+  }
+
   /** Gives back everything that this run holds. */
   #release(): void {
     if (this.lifecycle.hasEnded) return
-    // `stats()` stops adding the native counts in the same step in which the listener's counters take them over.
-    addFinalCounts(this.#context.counters, bridge.listeners.stats(this.#id))
+    this.#settleCounts()
     this.lifecycle.to('ended')
     this.#closeConsumers()
     this.#lease = undefined
