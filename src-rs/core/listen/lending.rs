@@ -206,8 +206,8 @@ mod tests {
         let inbound = Inbound::new(wire, Some(Arc::clone(&arrivals)));
         let (_client, connection) = pair(inbound, BytesMut::new(), StartedUp::default(), None);
         let connection = Arc::new(Driven::new(connection));
-        let driven = Arc::clone(&connection);
-        let driver = tokio::spawn(async move { drive_shared(&driven).await });
+        let shared = Arc::clone(&connection);
+        let driver = tokio::spawn(async move { drive_shared(&shared).await });
         tokio::task::yield_now().await;
         let lender = Lender::of(&connection, &arrivals, &Arc::default());
         let delay = Duration::from_millis(1);
