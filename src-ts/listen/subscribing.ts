@@ -5,7 +5,7 @@ import { settledWithin } from '../native/bounded-wait.js'
 import type { Run } from './run.js'
 import type { WaitOptions } from '../options/wait.js'
 
-/** Of a listener without a run: it has no buffers. */
+/** Of a listener without a run, or with one that has ended: it has no buffers. */
 const NO_NUMBERS: ReadonlySet<number> = new Set()
 
 /**
@@ -94,6 +94,6 @@ export function unregister(
   const isKept = subscription.explicit || subscription.holds > 0
   if (!isKept || subscriptions.get(subscription.name) !== subscription) return
   subscriptions.renumber(subscription)
-  const used = run ? run.renumber(subscription) : NO_NUMBERS
+  const used = run && !run.lifecycle.hasEnded ? run.renumber(subscription) : NO_NUMBERS
   if (used) subscriptions.forgetFormer(used)
 }
