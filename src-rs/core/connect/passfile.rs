@@ -125,7 +125,8 @@ fn find(text: &[u8], account: &Account) -> Option<Vec<u8>> {
                 .try_fold(line, |rest, field| match_field(rest, field.as_bytes()))?;
             let mut password = password.iter();
             let mut read = Vec::new();
-            while let Some(byte) = password.next() {
+            // A colon ends the password, and what follows is nobody's.
+            while let Some(byte) = password.next().filter(|byte| **byte != b':') {
                 // A backslash at the end stands for itself.
                 let escaped = if *byte == b'\\' {
                     password.next()
@@ -181,7 +182,10 @@ mod tests {
             (r"h:1:5432:d\b:us*er:first", None),
             ("*:*:*:*:secret\n", Some("secret")),
             ("*:*:*:*:secret\r\n", Some("secret")),
-            (r"*:*:*:*:a\:b\\c:d\", Some(r"a:b\c:d\")),
+            (r"*:*:*:*:a\:b\\c\d\", Some(r"a:b\cd\")),
+            ("*:*:*:*:secret:more", Some("secret")),
+            (r"*:*:*:*:a\\:b", Some(r"a\")),
+            ("*:*:*:*::more", Some("")),
             ("*:*:*:*:", Some("")),
             ("#*:*:*:*:first\n\n*:*:*:*:second", Some("second")),
             (
