@@ -290,6 +290,29 @@ test('a callback that an earlier one removes is not called for the same notifica
   t.deepEqual(calls, ['first 1'])
 })
 
+test('a callback that is undone as its startup fails tells what ended it', async (t) => {
+  const proxy = await startProxy(t)
+  proxy.freeze()
+  const { pool } = await openListener(t, {}, { dsn: proxy.dsn })
+  for (let round = 0; round < 20; round += 1) {
+    const listener = pool.listener()
+    const channel = uniqueChannel()
+    await listener.addChannel(channel)
+    const abort = new AbortController()
+    const asked = [
+      listener.startup({ signal: abort.signal }),
+      listener.addCallback(channel, () => {}, { signal: abort.signal }),
+      listener.addCallback(channel, () => {}),
+    ]
+    abort.abort()
+    const settled = await Promise.allSettled(asked)
+    const names = settled.map((one) => one.status === 'rejected' && (one.reason as Error).name)
+    t.deepEqual(names, ['AbortError', 'AbortError', 'ListenerClosedError'])
+    t.deepEqual(listener.channels, [channel])
+    await listener.shutdown()
+  }
+})
+
 test('clearing the callbacks of a channel leaves its iterators alone', async (t) => {
   const { listener } = await openListener(t)
   const channel = uniqueChannel()
