@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::super::Command;
+use super::super::{Command, Policy};
 use super::script::{Answers, Attempt, Scene, lost, policy, refusal};
 use super::{SECOND, attempts_of};
 use crate::base::error::{Error, ErrorKind};
@@ -136,13 +136,19 @@ async fn who_joins_after_a_loss_has_the_next_attempt_at_once_and_no_gap() {
     assert!(scene.script.requests().contains(&"+c".to_owned()));
 }
 
-#[tokio::test(start_paused = true)]
-async fn who_joins_when_another_leaves_has_the_next_attempt_at_once_too() {
+/// Attempts between which there is time for a test to do something, whatever the delay comes out as.
+fn patient() -> Policy {
     let mut policy = policy();
     if let Some(reconnect) = &mut policy.reconnect {
         reconnect.initial_delay = Duration::from_secs(600);
         reconnect.max_delay = Duration::from_secs(600);
     }
+    policy
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_when_another_leaves_has_the_next_attempt_at_once_too() {
+    let policy = patient();
     let attempts = [
         Attempt::FailsAfter(SECOND / 2, lost("refused")),
         Attempt::UpAfter(SECOND / 2, 2),
@@ -253,7 +259,7 @@ async fn a_channel_that_is_refused_keeps_nobody_out_while_its_own_listener_keeps
 async fn who_joins_one_that_is_refused_again_and_again_is_not_refused_with_it() {
     let refusals = (0..2).map(|_| Attempt::FailsAfter(SECOND / 2, refusal()));
     let attempts = refusals.chain([Attempt::UpAfter(SECOND / 2, 7)]);
-    let mut scene = Scene::start_with(policy(), policy().reconnect, attempts);
+    let mut scene = Scene::start_with(patient(), patient().reconnect, attempts);
     scene.script.refuse("a");
     scene.until("attempt 1").await;
     let mut joined = scene.join("b", None);
