@@ -2,11 +2,13 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { Gap, type ListenerOptions } from 'pglisten'
 import { Arena, signal } from '../../lab/faults/arena.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { fault } from '../../lab/faults/faults.js'
 import { Numbers, Witness, judge, observe } from '../../lab/faults/witness.js'
+import { reset } from '../../lab/network/reset.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { LONG } from '../../lab/witness.js'
 
@@ -283,4 +285,18 @@ test.serial('text that is none is a gap that says so, and not the end', async (t
   await witness.listener.sync()
   t.deepEqual(witness.iterated, [gap, 7])
   t.deepEqual(witness.called, [gap, 7])
+})
+
+test('a connection is broken also while its end is being sent, and leaves nothing open', async (t) => {
+  const server = createServer((socket) => socket.on('error', () => {}).resume())
+  server.listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  await once(socket, 'connect')
+  socket.end('the last')
+  reset(socket)
+  // An error of the reset would reject.
+  await within(once(socket, 'close'))
+  t.true(socket.destroyed)
 })

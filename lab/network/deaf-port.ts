@@ -32,7 +32,11 @@ const server = net.createServer((client) => {
 server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => parentPort.postMessage(server.address().port))
 parentPort.on('message', () => {
   while (Atomics.load(state, 0) !== FULL) Atomics.wait(state, 0, Atomics.load(state, 0))
-  for (const socket of sockets) socket.resetAndDestroy()
+  for (const socket of sockets) {
+    // Node.js cannot reset a connection whose end is being sent, and would never end.
+    if (socket.writableEnded && !socket.writableFinished) socket.destroy()
+    else socket.resetAndDestroy()
+  }
   parentPort.postMessage('deaf')
   while (Atomics.load(state, 0) !== PASSES) Atomics.wait(state, 0, FULL)
 })

@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { deferred } from '../wait.js'
+import { reset } from './reset.js'
 
 type Way = 'toServer' | 'toClient'
 export type Direction = Way | 'both'
@@ -149,7 +150,7 @@ export class Passage {
   }
 
   reset(): void {
-    this.client.resetAndDestroy()
+    reset(this.client)
     this.server?.destroy()
   }
 

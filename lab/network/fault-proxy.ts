@@ -3,6 +3,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net'
 import { CLEAR, type Conditions, type Direction, Passage } from './fault-passage.js'
+import { reset } from './reset.js'
 
 export type { Direction }
 
@@ -146,7 +147,7 @@ export class FaultProxy {
       ? { ...CLEAR, ...this.#nextConditions() }
       : this.#conditions
     if (conditions.refuse) {
-      client.resetAndDestroy()
+      reset(client)
       return
     }
     const server = conditions.hang
@@ -154,7 +155,7 @@ export class FaultProxy {
       : connect({ port: this.#target, host: '127.0.0.1', allowHalfOpen: true })
     client.setNoDelay()
     server?.setNoDelay()
-    server?.once('error', () => client.resetAndDestroy())
+    server?.once('error', () => reset(client))
     const passage = new Passage(client, server, conditions)
     if (this.#swallowNew) passage.swallow(this.#swallowNew)
     if (this.#isHole) passage.stall('both')

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { createServer, connect, type AddressInfo, type Socket } from 'node:net'
 import type { ExecutionContext } from 'ava'
 import { serverDsn } from '../server/test-server.js'
+import { reset } from './reset.js'
 
 export interface Proxy {
   /** The DSN of the test server by way of this proxy. */
@@ -52,7 +53,7 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
     client.on('error', () => {})
     if (isCut) {
       refused += 1
-      client.resetAndDestroy()
+      reset(client)
       return
     }
     if (isHanging) {
