@@ -10,15 +10,10 @@ import { countdown, type CallOptions } from './bounds.js'
 import type { CursorScope } from './cursor.js'
 import { infoOf, type ConnectionInfo, type TransactionStatus } from './info.js'
 import { backendOf, observationOf } from './observed.js'
-import {
-  Queryable,
-  atomically,
-  leaseOf,
-  presentOf,
-  scopeOf,
-  typesOf,
-  type Present,
-} from './queryable.js'
+import { presentOf, type Present } from './prepared-statement.js'
+import { Queryable, atomically, scopeOf } from './queryable.js'
+import { leaseOf } from './run.js'
+import { typesOf } from './statement.js'
 import { checkFree, copyIn, occupant } from './occupant.js'
 import type { Companion } from './transaction/flight.js'
 import {

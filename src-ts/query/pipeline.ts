@@ -1,4 +1,6 @@
 // Statements that are sent together.
+import type { NativeHeldPipeline, NativeQueryOutput } from '#native'
+import { bridge } from '../native/bridge.js'
 import { ArgumentTypeError, PglistenError } from '../errors.js'
 import { expected } from '../options/validate.js'
 import {
@@ -11,6 +13,7 @@ import {
   type QueryParameters,
 } from './parameters/named.js'
 import { ParameterLists } from './parameters/lists.js'
+import { whenHeld, type Run } from './run.js'
 import type { ResolvedTypes } from '../options/types.js'
 
 /** A statement of a pipeline: its text, or its text and its parameters. */
@@ -51,6 +54,31 @@ export function splitPipeline(statements: unknown): SplitPipeline {
   return { texts: known.map(({ text }) => text), order, numbered: known, params }
 }
 
+/** @internal Checks the parameters of a pipeline, for its statements that are sent together. */
+export function sendingTogether(
+  split: SplitPipeline,
+  types: ResolvedTypes,
+  manner: number,
+): Run<NativeQueryOutput[]> {
+  const { texts, order } = split
+  if (types.encoders.size > 0) {
+    const taken = takePipelineValues(split, types)
+    return (lease, within) =>
+      whenHeld(
+        bridge.call<NativeHeldPipeline>((id) =>
+          lease.holdPipeline(id, texts, order, manner, within),
+        ),
+        (held) => {
+          const lists = toEncodedPipelineLists(split, taken, types, held.parameterTypes())
+          return (id) => held.run(id, lists)
+        },
+      )
+  }
+  const lists = toPipelineLists(split, types)
+  return (lease, within) =>
+    bridge.call((id) => lease.pipeline(id, texts, order, lists, manner, within))
+}
+
 /** @internal Checks and converts the parameters of a pipeline. */
 export function toPipelineLists(split: SplitPipeline, types: ResolvedTypes): ParameterLists {
   const lists = new ParameterLists()
@@ -60,8 +88,8 @@ export function toPipelineLists(split: SplitPipeline, types: ResolvedTypes): Par
   return lists
 }
 
-/** @internal Checks the parameters of a pipeline, and takes them as they are now, to be encoded once their types are known. */
-export function takePipelineValues(split: SplitPipeline, types: ResolvedTypes): unknown[][] {
+/** Checks the parameters of a pipeline, and takes them as they are now, to be encoded once their types are known. */
+function takePipelineValues(split: SplitPipeline, types: ResolvedTypes): unknown[][] {
   const taken: unknown[][] = []
   forEachOf(split, (statement, index, place) =>
     taken.push(takeValues(statement, split.params[index], types, place)),
@@ -69,8 +97,8 @@ export function takePipelineValues(split: SplitPipeline, types: ResolvedTypes): 
   return taken
 }
 
-/** @internal Encodes the parameters of a pipeline, which were taken, by their types, which are given for each text; and converts them. */
-export function toEncodedPipelineLists(
+/** Encodes the parameters of a pipeline, which were taken, by their types, which are given for each text; and converts them. */
+function toEncodedPipelineLists(
   split: SplitPipeline,
   taken: readonly (readonly unknown[])[],
   types: ResolvedTypes,

@@ -1,11 +1,25 @@
 // A statement that was prepared, with what it takes and gives.
 import { brand } from '../brand.js'
-import type { NativeDescription } from '#native'
-import { ConnectionExecuteError } from '../errors.js'
+import type { NativeDescription, NativeLease } from '#native'
+import { bridge } from '../native/bridge.js'
+import { warnOfDefect } from '../native/defect.js'
+import { ConnectionClosedError, ConnectionExecuteError } from '../errors.js'
 import type { Cursor, CursorOptions } from './cursor.js'
 import type { ArrayMode, MapMode, QueryOptions } from './options.js'
+import type { Occupant } from './occupant.js'
 import type { QueryParameters } from './parameters/named.js'
 import type { QueryColumn, QueryResult } from './result.js'
+
+/** @internal The key of the method that returns what there is of a connection or a transaction, also when no statement may run now. */
+export const presentOf: unique symbol = Symbol('presentOf')
+
+/** @internal What there is of a connection or a transaction at a moment. */
+export interface Present {
+  /** The lease that is there. It may have ended. */
+  readonly lease: NativeLease | undefined
+  /** The `COPY` that is open there: what is sent meanwhile waits for the end of its data. */
+  readonly copy: Occupant | undefined
+}
 
 /** What a prepared statement runs on. */
 interface Runner {
@@ -200,3 +214,20 @@ export class PreparedStatement<
 }
 
 brand(PreparedStatement, 'PreparedStatement')
+
+/**
+ * @internal Has the server forget a prepared statement, also while somebody has the connection or transaction to itself. Resolves while a `COPY` is open, which may
+ * need whoever waits for this, and when there is nothing left to forget.
+ */
+export async function deallocate(place: { [presentOf](): Present }, text: string): Promise<void> {
+  const { lease, copy } = place[presentOf]()
+  if (!lease) return
+  const forgotten = bridge
+    .call<void>((id) => lease.deallocate(id, text))
+    .catch((error: unknown) => {
+      // The lease has ended, or the session.
+      if (!(error instanceof ConnectionClosedError)) throw error
+    })
+  if (copy) forgotten.catch(warnOfDefect)
+  else await forgotten
+}

@@ -1,45 +1,14 @@
 // The base of connections and transactions: running statements.
 import { brand } from '../brand.js'
-import type {
-  NativeCallBounds,
-  NativeCursor,
-  NativeDescription,
-  NativeHeldPipeline,
-  NativeHeldStatement,
-  NativeLease,
-  NativeQueryOutput,
-  NativeRecordEncoder,
-} from '#native'
-import { bridge } from '../native/bridge.js'
-import { warnOfDefect } from '../native/defect.js'
-import { ArgumentTypeError, ConnectionClosedError, ConnectionExecuteError } from '../errors.js'
-import {
-  COPIED_COLUMNS,
-  RecordWriter,
-  tableOf,
-  type CopiedColumn,
-  type CopyRecords,
-  type CopyRecordsOptions,
-} from './copy/records.js'
+import type { NativeCursor, NativeDescription, NativeLease, NativeQueryOutput } from '#native'
+import { ArgumentTypeError } from '../errors.js'
+import { copyRecords, tableOf, type CopyRecords, type CopyRecordsOptions } from './copy/records.js'
 import { Cursor, splitCursorOptions, type CursorOptions, type CursorScope } from './cursor.js'
-import {
-  bounded,
-  resolveCallOptions,
-  startedOn,
-  type CallBounds,
-  type CallOptions,
-} from './bounds.js'
+import { resolveCallOptions, type CallBounds, type CallOptions } from './bounds.js'
 import {
   checkSql,
   numbered,
-  type NumberedStatement,
-  takeParameterSets,
-  takeValues,
   tellingNames,
-  toEncodedLists,
-  toEncodedValues,
-  toNativeValues,
-  toParameterLists,
   type NamedQueryParameters,
   type QueryParameters,
 } from './parameters/named.js'
@@ -55,49 +24,34 @@ import { toNativeParameters, type QueryParameter } from './parameters/parameters
 import { observed, type backendOf, type observationOf } from './observed.js'
 import {
   byNameIn,
+  sendingTogether,
   splitPipeline,
-  takePipelineValues,
   textOf,
-  toEncodedPipelineLists,
-  toPipelineLists,
   type PipelineStatement,
 } from './pipeline.js'
-import { PreparedStatement } from './prepared-statement.js'
+import {
+  PreparedStatement,
+  deallocate,
+  type Present,
+  type presentOf,
+} from './prepared-statement.js'
 import { binaryCopyStatement, copyFrom, type BinaryCopyOptions } from './copy/from.js'
 import { SourceReader, type BinaryCopySource, type CopySource } from './copy/source.js'
 import { CopyStream } from './copy/stream.js'
 import type { occupant, Occupant } from './occupant.js'
 import { collectResult, countRows, toQueryResult, type QueryResult } from './result.js'
-import { toRows, toValue, type Shaping } from './rows.js'
+import { toRows, toValue } from './rows.js'
+import { boundsOf, call, runOn, type leaseOf } from './run.js'
+import { checkOneRow, executingMany, opening, query, typesOf, wrongRows } from './statement.js'
 import type { ResolvedObservation } from '../options/observation.js'
 import { PLAIN_TYPES, type ResolvedTypes } from '../options/types.js'
 import { checkPublication, resolvePublishOptions, type PublishOptions } from '../options/durable.js'
-
-/** @internal The key of the method that returns how values are read and written. */
-export const typesOf: unique symbol = Symbol('typesOf')
-
-/** @internal The key of the method that narrows the bounds of a call. */
-export const boundsOf: unique symbol = Symbol('boundsOf')
 
 /** @internal The key of the method that runs work all or not at all. */
 export const atomically: unique symbol = Symbol('atomically')
 
 /** @internal The key of the method that says what a cursor is opened in. */
 export const scopeOf: unique symbol = Symbol('scopeOf')
-
-/** @internal The key of the method that returns the lease for a statement. It throws when no statement may run now. */
-export const leaseOf: unique symbol = Symbol('leaseOf')
-
-/** @internal The key of the method that returns what there is of a queryable, also when no statement may run now. */
-export const presentOf: unique symbol = Symbol('presentOf')
-
-/** @internal What there is of a queryable at a moment. */
-export interface Present {
-  /** The lease that is there. It may have ended. */
-  readonly lease: NativeLease | undefined
-  /** The `COPY` that is open there: what is sent meanwhile waits for the end of its data. */
-  readonly copy: Occupant | undefined
-}
 
 /**
  * Runs statements: one after the other, in the order of the calls, even when the calls are not awaited.
@@ -304,20 +258,8 @@ export abstract class Queryable {
     options?: StatementOptions,
   ): Promise<number> {
     const statement = numbered(sql)
-    const { text } = statement
     const { bounds, types, manner } = resolveStatement(options, this[typesOf]())
-    let run: Run<number>
-    if (types.encoders.size > 0) {
-      const sets = takeParameterSets(statement, paramSets, types)
-      run = holding(text, manner, (held) => {
-        const lists = toEncodedLists(statement, sets, held.parameterTypes(), types)
-        return (id) => held.executeMany(id, lists)
-      })
-    } else {
-      const lists = toParameterLists(statement, paramSets, types)
-      run = (lease, within) =>
-        bridge.call((id) => lease.executeMany(id, text, lists, manner, within))
-    }
+    const run = executingMany(statement, paramSets, types, manner)
     const running = observed(this, 'executeMany', sql, () => runOn(this, bounds, run))
     return tellingNames(statement, running)
   }
@@ -401,25 +343,7 @@ export abstract class Queryable {
   ): Promise<QueryResult<unknown>[]> {
     const { bounds, manner, types, shaping } = resolveQuery(options, this[typesOf]())
     const split = splitPipeline(statements)
-    const { texts, order } = split
-    let run: Run<NativeQueryOutput[]>
-    if (types.encoders.size > 0) {
-      const taken = takePipelineValues(split, types)
-      run = (lease, within) =>
-        whenHeld(
-          bridge.call<NativeHeldPipeline>((id) =>
-            lease.holdPipeline(id, texts, order, manner, within),
-          ),
-          (held) => {
-            const lists = toEncodedPipelineLists(split, taken, types, held.parameterTypes())
-            return (id) => held.run(id, lists)
-          },
-        )
-    } else {
-      const lists = toPipelineLists(split, types)
-      run = (lease, within) =>
-        bridge.call((id) => lease.pipeline(id, texts, order, lists, manner, within))
-    }
+    const run = sendingTogether(split, types, manner)
     let outputs: NativeQueryOutput[]
     try {
       outputs = await observed(
@@ -461,16 +385,9 @@ export abstract class Queryable {
   ): Cursor<Row>
   cursor(sql: string, params?: QueryParameters, options?: CursorOptions): Cursor<unknown> {
     const statement = numbered(sql)
-    const { text } = statement
     const { batchSize, options: given } = splitCursorOptions(options)
     const { shaping, bounds: ofFetch, manner, types } = resolveQuery(given, this[typesOf]())
-    let run: Run<NativeCursor>
-    if (types.encoders.size > 0) {
-      run = encoding(statement, params, types, manner, (held, id, native) => held.open(id, native))
-    } else {
-      const native = toNativeValues(statement, params, types)
-      run = (lease, within) => bridge.call((id) => lease.open(id, text, native, manner, within))
-    }
+    const run = opening(statement, params, types, manner)
     const open = (queryable: Queryable, bounds: CallOptions): Promise<NativeCursor> => {
       const opening = observed(queryable, 'cursor', sql, () => runOn(queryable, bounds, run))
       return tellingNames(statement, opening)
@@ -539,35 +456,10 @@ export abstract class Queryable {
     records: CopyRecords,
     options?: CopyRecordsOptions,
   ): Promise<number> {
-    const { name, columns, columnNames, bounds, types: given } = tableOf(table, options)
-    const { types } = resolveStatement({ ...bounds, types: given }, this[typesOf]())
-    const isEncoded = types.encoders.size > 0
-    return this[atomically](async (queryable) => {
-      const plain = { prepared: false, types: PLAIN_TYPES }
-      const look = () =>
-        queryable.fetch<CopiedColumn>(COPIED_COLUMNS, [name, columnNames ?? null], plain)
-      const described = columns === undefined || isEncoded ? await look() : []
-      // A table may have no column.
-      const names = columns ?? described.map((column) => column.name).join(', ')
-      const sql = `SELECT ${names} FROM ${name}`
-      const copy = `COPY ${name}${names && ` (${names})`} FROM STDIN`
-      const encoder = await call<NativeRecordEncoder>(queryable, {}, (lease, id, within) =>
-        lease.recordEncoder(id, sql, within),
-      )
-      const columnTypes = isEncoded
-        ? encoder.columnTypes().map((type, index) => described[index]?.domain ?? type)
-        : undefined
-      const writer = new RecordWriter(encoder, records, types, columnTypes)
-      let stored = 0
-      try {
-        do {
-          stored += await queryable.copyFrom(`${copy} (FORMAT ${writer.format})`, writer.data())
-        } while (!writer.isDone)
-      } finally {
-        writer.stop()
-      }
-      return stored
-    }, bounds)
+    const copied = tableOf(table, options)
+    const { bounds } = copied
+    const { types } = resolveStatement({ ...bounds, types: copied.types }, this[typesOf]())
+    return this[atomically]((queryable) => copyRecords(queryable, copied, records, types), bounds)
   }
 
   /**
@@ -609,161 +501,3 @@ export abstract class Queryable {
 }
 
 brand(Queryable, 'Queryable')
-
-// Functions and not private methods, because private methods cost time for each object that is made, and each callback gets
-// a connection.
-
-/** @internal Sends notifications in one round trip: all of them, in their order, or none. */
-export function notify(
-  queryable: Queryable,
-  channel: string,
-  payloads: string[],
-  options: CallOptions,
-): Promise<void> {
-  return call(queryable, resolveCallOptions(options), (lease, id, bounds) =>
-    lease.notify(id, channel, payloads, bounds),
-  )
-}
-
-/** Runs something on a lease, within bounds. It has its place in the order when this returns. */
-type Run<Result> = (lease: NativeLease, within: NativeCallBounds | undefined) => Promise<Result>
-
-/**
- * Starts a statement, which has its place in the order then. Throws when an argument is wrong. `collect` takes a result that comes in
- * parts: the call has ended, for its bounds and for whoever traces it, when the last part is there.
- */
-function query<Whole>(
-  queryable: Queryable,
-  sql: string,
-  params: QueryParameters | undefined,
-  options: QueryOptions | undefined,
-  collect: (first: NativeQueryOutput, shaping: Shaping) => Promise<Whole>,
-): { running: Promise<NativeQueryOutput | Whole>; shaping: Shaping } {
-  const statement = numbered(sql)
-  const { text } = statement
-  const { bounds, types, manner, shaping } = resolveQuery(options, queryable[typesOf]())
-  let run: Run<NativeQueryOutput>
-  if (types.encoders.size > 0) {
-    run = encoding(statement, params, types, manner, (held, id, native) => held.execute(id, native))
-  } else {
-    const native = toNativeValues(statement, params, types)
-    run = (lease, within) => bridge.call((id) => lease.execute(id, text, native, manner, within))
-  }
-  const running = observed(queryable, 'execute', sql, () =>
-    runOn<NativeQueryOutput | Whole>(queryable, bounds, (lease, within) =>
-      run(lease, within).then<NativeQueryOutput | Whole>((output) =>
-        output.rest ? collect(output, shaping) : output,
-      ),
-    ),
-  )
-  return { running: tellingNames(statement, running), shaping }
-}
-
-/** Runs a statement whose parameters are encoded by their types, which Rust knows once it holds the statement. */
-function encoding<Result>(
-  statement: NumberedStatement,
-  params: QueryParameters | undefined,
-  types: ResolvedTypes,
-  manner: number,
-  start: (held: NativeHeldStatement, id: number, native: unknown[]) => void,
-): Run<Result> {
-  const values = takeValues(statement, params, types)
-  return holding(statement.text, manner, (held) => {
-    const native = toEncodedValues(statement, values, held.parameterTypes(), types)
-    return (id) => start(held, id, native)
-  })
-}
-
-/** Has Rust hold a statement at its place in the order until `start` has made its parameters, and starts it. */
-function holding<Result>(
-  text: string,
-  manner: number,
-  start: (held: NativeHeldStatement) => (id: number) => void,
-): Run<Result> {
-  return (lease, within) =>
-    whenHeld(
-      bridge.call<NativeHeldStatement>((id) => lease.hold(id, text, manner, within)),
-      start,
-    )
-}
-
-/** Starts what needs to know the types of its parameters: `start` makes them, while Rust holds its place in the order, and starts it. */
-async function whenHeld<Held extends { giveUp(): void }, Result>(
-  holding: Promise<Held>,
-  start: (held: Held) => (id: number) => void,
-): Promise<Result> {
-  const held = await holding
-  try {
-    return await bridge.call<Result>(start(held))
-  } catch (error) {
-    // Nothing happens if it was started.
-    held.giveUp()
-    throw error
-  }
-}
-
-/**
- * Runs something on the lease of a queryable, within the bounds of the call and of the queryable. Throws at once for a call that was
- * aborted before: it leases nothing.
- */
-function runOn<Result>(
-  queryable: Queryable,
-  bounds: CallOptions,
-  run: Run<Result>,
-): Promise<Result> {
-  const given = queryable[boundsOf](bounds)
-  given.signal?.throwIfAborted()
-  given.ofTransaction?.throwIfAborted()
-  const lease = queryable[leaseOf]()
-  return bounded(given, (within) =>
-    lease instanceof Promise
-      ? startedOn(given, lease, (leased) => run(leased, within))
-      : run(lease, within),
-  )
-}
-
-/**
- * @internal Starts an operation on the lease, within the bounds of the call and of the queryable. It has its place in the order when
- * this returns, unless the lease is still to come.
- */
-export function call<Result>(
-  queryable: Queryable,
-  bounds: CallOptions,
-  start: (lease: NativeLease, id: number, bounds: NativeCallBounds | undefined) => void,
-): Promise<Result> {
-  return runOn(queryable, bounds, (lease, within) =>
-    bridge.call<Result>((id) => start(lease, id, within)),
-  )
-}
-
-/**
- * Has the server forget a prepared statement, also while somebody has the queryable to itself. Resolves while a `COPY` is open, which may
- * need whoever waits for this, and when there is nothing left to forget.
- */
-async function deallocate(queryable: Queryable, text: string): Promise<void> {
-  const { lease, copy } = queryable[presentOf]()
-  if (!lease) return
-  const forgotten = bridge
-    .call<void>((id) => lease.deallocate(id, text))
-    .catch((error: unknown) => {
-      // The lease has ended, or the session.
-      if (!(error instanceof ConnectionClosedError)) throw error
-    })
-  if (copy) forgotten.catch(warnOfDefect)
-  else await forgotten
-}
-
-function checkOneRow(output: NativeQueryOutput | number): asserts output is NativeQueryOutput {
-  if (typeof output === 'number' || !output.returnsRows || output.rowCount !== 1)
-    throw wrongRows('exactly one row', output)
-}
-
-/** The error of a statement that has returned something else; `got` is its output, or how many rows came, of many. */
-function wrongRows(what: string, got: NativeQueryOutput | number): ConnectionExecuteError {
-  let found: string | number
-  if (typeof got === 'number') found = got
-  else if (!got.returnsRows) found = 'a statement without columns'
-  else if (got.rowCount === 1) found = 'a row without columns'
-  else found = got.rowCount
-  return new ConnectionExecuteError(`Expected the statement to return ${what}, got ${found}`)
-}

@@ -30,16 +30,10 @@ import type { CursorScope } from './cursor.js'
 import type { ResolvedObservation } from '../options/observation.js'
 import type { ResolvedTypes } from '../options/types.js'
 import { backendOf, observationOf, observed } from './observed.js'
-import {
-  Queryable,
-  atomically,
-  boundsOf,
-  leaseOf,
-  presentOf,
-  scopeOf,
-  typesOf,
-  type Present,
-} from './queryable.js'
+import { presentOf, type Present } from './prepared-statement.js'
+import { Queryable, atomically, scopeOf } from './queryable.js'
+import { boundsOf, leaseOf } from './run.js'
+import { typesOf } from './statement.js'
 import type { ResolvedTransactionOptions } from './transaction/options.js'
 
 /** The function that {@link Connection.transaction} and {@link Transaction.transaction} run within a transaction. */

@@ -2,12 +2,15 @@
 import type { NativeRecordEncoder } from '#native'
 import { ArgumentTypeError, ConnectionExecuteError } from '../../errors.js'
 import { checkOptions, expected } from '../../options/validate.js'
-import type { ResolvedTypes, TypeOptions } from '../../options/types.js'
+import { PLAIN_TYPES, type ResolvedTypes, type TypeOptions } from '../../options/types.js'
 import type { CallOptions } from '../bounds.js'
 import { quoteName } from '../identifiers.js'
 import { checkItem, endEarly } from './source.js'
 import { addParameters, encodeParameters, type QueryParameter } from '../parameters/parameters.js'
 import { ParameterLists } from '../parameters/lists.js'
+import type { QueryParameters } from '../parameters/named.js'
+import type { QueryOptions } from '../options.js'
+import { call, type Runnable } from '../run.js'
 
 /** A record: a value for each column, or `null`. */
 export type CopyRecord = readonly QueryParameter[]
@@ -33,10 +36,10 @@ const BATCH = 256
 const BATCH_BYTES = 2 ** 20
 
 /**
- * @internal The columns of a table that a `COPY` fills: those that are named or, without names, all but those that the server generates. The
+ * The columns of a table that a `COPY` fills: those that are named or, without names, all but those that the server generates. The
  * server tells the columns of a statement by their base types, and those of parameters by their domains.
  */
-export const COPIED_COLUMNS = `
+const COPIED_COLUMNS = `
   SELECT pg_catalog.quote_ident(a.attname) AS name,
     CASE WHEN t.typtype OPERATOR(pg_catalog.=) 'd' THEN t.typname::pg_catalog.text END AS domain
   FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
@@ -45,8 +48,8 @@ export const COPIED_COLUMNS = `
       ELSE a.attname OPERATOR(pg_catalog.=) ANY ($2) END
   ORDER BY pg_catalog.array_position($2, a.attname::pg_catalog.text), a.attnum`
 
-/** @internal A column of {@link COPIED_COLUMNS}. */
-export interface CopiedColumn {
+/** A column of {@link COPIED_COLUMNS}. */
+interface CopiedColumn {
   /** Its name, as SQL. */
   readonly name: string
   /** The name of the domain that its type is, if it is one. */
@@ -82,8 +85,51 @@ export function tableOf(table: string, options: CopyRecordsOptions = {}): Copied
   return { name, columns: quoted.join(', '), columnNames, bounds, types }
 }
 
-/** @internal Writes records in one of the formats of `COPY`. */
-export class RecordWriter {
+/** @internal A connection or a transaction. */
+interface RecordsTarget extends Runnable {
+  fetch<Row extends object>(
+    sql: string,
+    params: QueryParameters,
+    options: QueryOptions,
+  ): Promise<readonly Row[]>
+  copyFrom(sql: string, source: AsyncIterable<Uint8Array>): Promise<number>
+}
+
+/** @internal Copies records to a table, all or none if that is done in a transaction. Returns how many they were. */
+export async function copyRecords(
+  target: RecordsTarget,
+  { name, columns, columnNames }: CopiedTable,
+  records: CopyRecords,
+  types: ResolvedTypes,
+): Promise<number> {
+  const isEncoded = types.encoders.size > 0
+  const plain = { prepared: false, types: PLAIN_TYPES }
+  const look = () => target.fetch<CopiedColumn>(COPIED_COLUMNS, [name, columnNames ?? null], plain)
+  const described = columns === undefined || isEncoded ? await look() : []
+  // A table may have no column.
+  const names = columns ?? described.map((column) => column.name).join(', ')
+  const sql = `SELECT ${names} FROM ${name}`
+  const copy = `COPY ${name}${names && ` (${names})`} FROM STDIN`
+  const encoder = await call<NativeRecordEncoder>(target, {}, (lease, id, within) =>
+    lease.recordEncoder(id, sql, within),
+  )
+  const columnTypes = isEncoded
+    ? encoder.columnTypes().map((type, index) => described[index]?.domain ?? type)
+    : undefined
+  const writer = new RecordWriter(encoder, records, types, columnTypes)
+  let stored = 0
+  try {
+    do {
+      stored += await target.copyFrom(`${copy} (FORMAT ${writer.format})`, writer.data())
+    } while (!writer.isDone)
+  } finally {
+    writer.stop()
+  }
+  return stored
+}
+
+/** Writes records in one of the formats of `COPY`. */
+class RecordWriter {
   readonly #encoder: NativeRecordEncoder
   readonly #types: ResolvedTypes
   /** The names of the types of the columns, if values are encoded by them. */
