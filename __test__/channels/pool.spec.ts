@@ -23,7 +23,7 @@ import {
   backendOf,
   notify,
   openListener,
-  sessionCount,
+  sessionsAre,
   terminate,
   uniqueChannel,
 } from '../support/listener.js'
@@ -199,7 +199,7 @@ for (const [where, poolOptions, listenerOptions] of [
     })
     await listener.startup()
     listener.listen()
-    t.is(await sessionCount(applicationName), 1)
+    await sessionsAre(applicationName, 1)
     // Its own notification is left out, although it went the other way.
     await pool.notify(channel, 'own')
     await notify(channel, 'foreign')

@@ -19,7 +19,14 @@ import { startProxy } from '../../lab/network/proxy.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { waitFor, within } from '../../lab/wait.js'
-import { ask, notify, sessionCount, terminate, uniqueChannel } from '../support/listener.js'
+import {
+  ask,
+  notify,
+  sessionCount,
+  sessionsAre,
+  terminate,
+  uniqueChannel,
+} from '../support/listener.js'
 
 /** A subscriber, the name by which the server knows it, and what its emitter of events has told. */
 async function open(t: ExecutionContext, options: Options = {}, dsn?: string) {
@@ -306,7 +313,7 @@ test('two subscribers with equal settings share a server session', async (t) => 
   t.teardown(() => Promise.all(hubs.map((hub) => hub.close())))
   await Promise.all(hubs.map((hub) => hub.connect()))
   await Promise.all(hubs.map((hub) => hub.listenTo(channel)!))
-  t.is(await sessionCount(config.application_name), 1)
+  await sessionsAre(config.application_name, 1)
   const got = hubs.map((hub) => next(hub, channel))
   await notify(channel, '1')
   t.deepEqual(await Promise.all(got), [1, 1])

@@ -6,7 +6,7 @@ import { runFixture } from '../support/child.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { createDatabase } from '../support/database.js'
 import { flood, range } from '../support/flood.js'
-import { openListener, run, sessionCount, uniqueChannel } from '../support/listener.js'
+import { openListener, run, sessionCount, sessionsAre, uniqueChannel } from '../support/listener.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { waitFor, within } from '../../lab/wait.js'
 
@@ -124,7 +124,7 @@ test('once shutdown has resolved, the session of the listener is gone', async (t
   const { listener, applicationName } = await openListener(t, { channels: [uniqueChannel()] })
   for (const round of range(1, 20)) {
     await listener.startup()
-    t.is(await sessionCount(applicationName), 1, `round ${round}`)
+    await sessionsAre(applicationName, 1)
     await listener.shutdown()
     t.is(await sessionCount(applicationName), 0, `round ${round}`)
   }

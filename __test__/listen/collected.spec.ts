@@ -7,6 +7,7 @@ import {
   backendOf,
   openListener,
   sessionCount,
+  sessionsAre,
   terminate,
   uniqueChannel,
 } from '../support/listener.js'
@@ -57,7 +58,7 @@ test('a forgotten listener ends its session although its signal lives on', async
   const forget = async () => {
     const { listener, applicationName } = await openListener(t, { signal: controller.signal })
     await listener.startup()
-    t.is(await sessionCount(applicationName), 1)
+    await sessionsAre(applicationName, 1)
     return applicationName
   }
   const applicationName = await forget()

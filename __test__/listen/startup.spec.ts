@@ -8,7 +8,13 @@ import {
   DatabaseError,
   ListenerStartError,
 } from 'pglisten'
-import { openListener, serverChannels, sessionCount, uniqueChannel } from '../support/listener.js'
+import {
+  openListener,
+  serverChannels,
+  sessionCount,
+  sessionsAre,
+  uniqueChannel,
+} from '../support/listener.js'
 import { startProxy } from '../../lab/network/proxy.js'
 
 test('startup subscribes to every channel known so far', async (t) => {
@@ -70,7 +76,7 @@ test('a first connection that fails leaves nothing running, and startup may be t
   proxy.open()
   await listener.startup()
   t.is(proxy.refused, refused)
-  t.is(await sessionCount(applicationName), 1)
+  await sessionsAre(applicationName, 1)
 })
 
 test('a server that refuses rejects startup with what it said', async (t) => {
@@ -113,7 +119,7 @@ test('the server’s limit on idle sessions does not apply to a listener', async
 test('starting twice at the same time starts once', async (t) => {
   const { listener, applicationName } = await openListener(t)
   const results = await Promise.allSettled([listener.startup(), listener.startup()])
-  t.is(await sessionCount(applicationName), 1)
+  await sessionsAre(applicationName, 1)
   t.is(results[0].status, 'fulfilled')
   const [, second] = results
   t.true(second.status === 'rejected' && second.reason instanceof ListenerStartError)

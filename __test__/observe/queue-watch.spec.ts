@@ -119,7 +119,9 @@ test.serial(
     const before = warnings.length
     await fill(admin, 'held', 10)
     await waitFor(async () => (await usage(admin)) === 0)
-    t.is(warnings.length, before)
+    // A look may have been under way, and tells of what was there then.
+    const late = warnings.slice(before).map((one) => one.queue!.usage)
+    t.true(late.length <= 1 && late.every((one) => one > 0.1), String(late))
   },
 )
 

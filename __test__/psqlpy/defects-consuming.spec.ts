@@ -8,6 +8,7 @@ import {
   notify,
   openListener,
   sessionCount,
+  sessionsAre,
   uniqueChannel,
 } from '../support/listener.js'
 import { collect, deferred, waitFor, within } from '../../lab/wait.js'
@@ -67,7 +68,7 @@ test('a listener that nobody knows any more takes its session with it', async (t
     listener.messages()
   }
   await abandon()
-  t.is(await sessionCount(applicationName), 1)
+  await sessionsAre(applicationName, 1)
   await waitFor(async () => {
     globalThis.gc?.()
     return (await sessionCount(applicationName)) === 0

@@ -11,6 +11,7 @@ import {
 } from 'pglisten'
 import { uniqueName } from '../../lab/unique-name.js'
 import { serverDsn } from '../../lab/server/test-server.js'
+import { waitFor } from '../../lab/wait.js'
 import { ServerWitness } from '../../lab/witness.js'
 
 /** A listener with a pool of its own, and the name by which the server knows both. */
@@ -60,6 +61,14 @@ export async function run(sql: string): Promise<void> {
 /** How many server sessions have that application name. */
 export async function sessionCount(applicationName: string): Promise<number> {
   return (await witness()).sessions(applicationName)
+}
+
+/**
+ * Waits until so many sessions are open with an application's name. Where the machine stalls, an attempt to connect is followed by another
+ * one, and the session of the one that has lost is there for a moment.
+ */
+export async function sessionsAre(applicationName: string, count: number): Promise<void> {
+  await waitFor(async () => (await sessionCount(applicationName)) === count)
 }
 
 /** Ends a server session, as an administrator or a crash would. */
