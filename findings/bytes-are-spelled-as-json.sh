@@ -1,8 +1,8 @@
 #!/bin/sh
 # Bytes that are no `Buffer`, as pg-promise sends them.
 #
-# pg-promise writes values into the text of the statement. It knows a `Buffer`; any other array of bytes, which is what `fetch()`, the compression streams
-# and Web Crypto give, is an object to it, and is written as JSON. A `bytea` takes that text as it takes any, so that the bytes of the JSON are
+# pg-promise writes values into the text of the statement. It knows a `Buffer`; any other array of bytes, such as a `TextEncoder` and the streams of
+# the web give, is an object to it, and is written as JSON. A `bytea` takes that text as it takes any, so that the bytes of the JSON are
 # stored, and nothing tells. node-postgres, on which it stands, sends the bytes. On pg-promise 12.7.1 with PostgreSQL 18.4:
 #
 #   Buffer.from([1, 2])        pg-promise: 0102                          pg 8.23.1: 0102
