@@ -73,6 +73,7 @@ test('a listener that nobody knows any more takes its session with it', async (t
     globalThis.gc?.()
     return (await sessionCount(applicationName)) === 0
   })
+  t.pass()
 })
 
 test('a listener that was disposed can be started again', async (t) => {
